@@ -24,7 +24,8 @@ const TOLERANCE: &str = "1e-4";
 fn playwright() -> Option<PathBuf> {
     let named = std::env::var_os("DCGAN_TEST_PLAYWRIGHT").map(PathBuf::from);
     let is_named = named.is_some();
-    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/browser/node_modules/playwright-core");
+    let usual =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("target/browser/node_modules/playwright-core");
     let path = named.unwrap_or(usual);
     if path.join("index.mjs").is_file() {
         return Some(path);

@@ -72,7 +72,8 @@ impl Machine {
             let View { buffer, start, .. } = self.program.feeds[name];
             let start = self.starts[buffer] + start as usize;
             let bytes = tensor.bytes();
-            self.memory.data_mut(&mut self.store)[start..start + bytes.len()].copy_from_slice(bytes);
+            self.memory.data_mut(&mut self.store)[start..start + bytes.len()]
+                .copy_from_slice(bytes);
         }
         for step in &self.program.steps {
             match step {

@@ -11,9 +11,7 @@ use crate::files;
 use crate::human;
 use crate::model::{BUNDLED, Folder, ModelFile, Role, Weights};
 use crate::train::options::RunOptions;
-use crate::web::{
-    self, Direction, Encoding, MOST_IMAGE_BYTES, Page, TrainingPage, TrainingSet,
-};
+use crate::web::{self, Direction, Encoding, MOST_IMAGE_BYTES, Page, TrainingPage, TrainingSet};
 use crate::weights::export::{self, Format};
 
 use super::latents::{open_images, open_model, read_latents};
@@ -90,8 +88,13 @@ pub(super) struct Export {
     title: Option<String>,
     /// How a page stores weights: f16 changes one byte in seventy of an image by one level; i8 halves the
     /// page, and is a few levels off; f32 doubles it [default: f16]
-    #[arg(long = "weights", value_enum, value_name = "f32|f16|i8", hide_possible_values = true,
-          help_heading = "Pages")]
+    #[arg(
+        long = "weights",
+        value_enum,
+        value_name = "f32|f16|i8",
+        hide_possible_values = true,
+        help_heading = "Pages"
+    )]
     encoding: Option<Encoding>,
     /// A slider of a page: a name, and a NumPy file with the latent that a step of one adds, such as a
     /// result of dcgan arithmetic. Repeat it for more; principal directions follow
@@ -288,8 +291,6 @@ fn named_direction(text: &str, nz: usize) -> Result<Direction> {
     let rows = read_latents(file.as_ref(), nz, "--direction")?;
     match rows.shape() {
         [1, _] => Ok(Direction { name: name.to_owned(), vector: rows.f32s().to_vec() }),
-        shape => {
-            Err(fail(format!("{file} has {} latents, and a direction is one", shape[0])))
-        }
+        shape => Err(fail(format!("{file} has {} latents, and a direction is one", shape[0]))),
     }
 }

@@ -95,7 +95,10 @@ pub struct View {
     pub dtype: DType,
 }
 
-fn dtype<S: serde::Serializer>(dtype: &DType, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn dtype<S: serde::Serializer>(
+    dtype: &DType,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(match dtype {
         DType::F32 => "f32",
         DType::U32 => "u32",
@@ -123,7 +126,12 @@ impl Packs {
 ///
 /// # Errors
 /// [`crate::error::Error::Shader`] where a kernel's template is wrong.
-pub fn portable(tape: &Tape, caps: &Caps, options: &Options, packs: &mut Packs) -> Result<Portable> {
+pub fn portable(
+    tape: &Tape,
+    caps: &Caps,
+    options: &Options,
+    packs: &mut Packs,
+) -> Result<Portable> {
     let target = Target::Gpu(caps.clone(), &options.choices);
     let mut pack = |wanted: &[Pack]| {
         if packs.0.is_empty() {
@@ -186,7 +194,8 @@ pub fn portable(tape: &Tape, caps: &Caps, options: &Options, packs: &mut Packs) 
         dtype,
     };
     let feeds = plan.feeds.iter();
-    let feeds = feeds.map(|(name, shape, dtype, buffer)| (name.clone(), view(*buffer, 0, shape, *dtype)));
+    let feeds =
+        feeds.map(|(name, shape, dtype, buffer)| (name.clone(), view(*buffer, 0, shape, *dtype)));
     let fetches = plan.fetches.iter().zip(&script.fetches);
     let fetches = fetches.map(|(fetch, read)| {
         let view = view(read.buffer, read.offset, &fetch.shape, fetch.place.dtype);

@@ -8,7 +8,7 @@ use crate::device::{Device, State};
 use crate::error::{Error, Result};
 use crate::experiments::directions::{Directions, sigma};
 use crate::model::sampler::BATCH;
-use crate::model::{ModelFile, Networks, Pipeline, Sampler, Weights};
+use crate::model::{ModelFile, Networks, Pipeline, Sampler, Size, Weights};
 use crate::nn::LatentDistribution;
 use crate::ops::Caps;
 use crate::program::{self, Packs, Portable, fold, portable};
@@ -122,7 +122,8 @@ impl Page {
         let nz = networks.nz;
         for Direction { name, vector } in &options.directions {
             if vector.len() != nz {
-                let what = format!("has {} values, and the model's latents have {nz}", vector.len());
+                let what =
+                    format!("has {} values, and the model's latents have {nz}", vector.len());
                 return Err(Error::Tensor { name: name.clone(), what });
             }
         }
@@ -198,7 +199,8 @@ impl Page {
 
 /// What the page shows.
 fn default_title(networks: &Networks) -> String {
-    format!("A generator of {} images", networks.size)
+    let Size { height, width } = networks.size;
+    format!("A generator of images of {height} × {width} pixels")
 }
 
 /// Those with names, and then the principal ones of the latent space, each by a step of one standard

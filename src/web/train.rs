@@ -11,7 +11,7 @@ use crate::human;
 use crate::model::checkpoint::{VERSION, VERSION_KEY};
 use crate::model::file::{POSITION, RECIPE, SECONDS, STEP, Training};
 use crate::model::names::{KEY, averaged_from};
-use crate::model::{Role, Size, Sampler, Weights};
+use crate::model::{Role, Sampler, Size, Weights};
 use crate::nn::{Init, LABELS, LatentDistribution, Layout};
 use crate::ops::Caps;
 use crate::program::{self, Choices, Packs, Portable, portable};
@@ -210,7 +210,7 @@ impl TrainingPage {
         let file_shape = Layout::Plain.file_shape(shape);
         states.push(OneState { name: KEY, shape, file_shape, reorder: None, init });
         let title = title.map_or_else(
-            || format!("A GAN learns {} images", system.model.size),
+            || format!("A GAN learns images of {height} × {width} pixels"),
             str::to_owned,
         );
         let training = Training {
@@ -266,7 +266,10 @@ impl TrainingPage {
 fn only_phase<'a>(config: &TrainConfig, system: &'a System) -> Result<&'a Phase> {
     let cannot = |what: &str| {
         let family = config.objective.family;
-        Error::config("family", format!("{family} {what}: a page trains gan, acgan, infogan and the like"))
+        Error::config(
+            "family",
+            format!("{family} {what}: a page trains gan, acgan, infogan and the like"),
+        )
     };
     let [stage] = system.stages.as_slice() else {
         return Err(cannot("trains in several stages"));
