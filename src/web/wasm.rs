@@ -16,11 +16,10 @@
 //!
 //! # A program
 //!
-//! A [`crate::device::Script`] is run by any interpreter: each of its buffers gets a range of the
-//! memory, a multiple of 16; one of the kind `Part` starts within another, one of the kind `Pack`
-//! is shared by the states packed in it. The steps follow one another: a dispatch calls a kernel's
-//! function, a copy copies bytes. Kernels read whole vectors, which may end behind the last buffer: at
-//! least 16 bytes of the memory have to follow it.
+//! A [`crate::program::Portable`] is run by any interpreter: each of its buffers gets a range of the
+//! memory that starts at a multiple of 16; a part starts within another buffer, and programs that share
+//! states share their buffers. The steps follow one another: a dispatch calls a kernel's function, a copy
+//! copies bytes. Kernels touch nothing outside of the buffers that they bind.
 //!
 //! # How
 //!

@@ -97,7 +97,7 @@ fn vectors_of_three_have_three_lanes() {
         var w = vec3<u32>(1u, 2u, 3u);
         w.y = x[0];
         w[2] += 4u;
-        y[4] = w.x; y[5] = w.y; y[6] = w.z; y[7] = w.zyx.y + w.xx.y;
+        let c = w; y[4] = c[x[0]]; y[5] = w.y; y[6] = w.z; y[7] = w.zyx.y + w.xx.y;
         y[8] = select(vec3<u32>(0u), w, v).z; y[9] = select(w, vec3<u32>(0u), x[0] == 1u).x;
         let u = vec4<u32>(w.zy, w.x, 9u); y[10] = u.x; y[11] = u.y; y[12] = u.z; y[13] = u.w;";
     let want = [1, 1, 0, 0, 1, 1, 7, 2, 7, 0, 7, 1, 1, 9];
