@@ -25,6 +25,7 @@ mod family;
 mod int_cls;
 mod lapgan;
 mod mrgan;
+mod progressive;
 mod ss_gan;
 mod stacked;
 mod stackgan;
