@@ -12,6 +12,8 @@ use dcgan::model::{Generator, Inputs, ModelFile, Weights, seeded_latents};
 use dcgan::train::{Folder, LogLine};
 
 use crate::cli::Place;
+use crate::cli_stackgan;
+use crate::cli_text::captioned;
 use crate::cli_watch::browser;
 use crate::support::skipped;
 
@@ -145,6 +147,18 @@ fn pages_of_conditional_and_imported_models() {
         expect(&folder, &model);
         visit(&folder, steps);
     }
+}
+
+/// Texts go through the page's own encoder, and images through two generators.
+#[test]
+fn a_page_of_texts_in_two_stages() {
+    let place = Place::new();
+    captioned(&place);
+    let run = cli_stackgan::train(&place, "runs", &[]);
+    let model = run.to_str().unwrap();
+    let folder = page(&place, model, &["--weights", "f32"]);
+    expect(&folder, model);
+    visit(&folder, &["cpu=1e-4", "condition=a blue bottom and a ZEBRA, red top"]);
 }
 
 #[test]

@@ -35,7 +35,7 @@ const STACKGAN: &[&str] = &[
     "cpu",
 ];
 
-fn train(place: &Place, out: &str, words: &[&str]) -> PathBuf {
+pub(crate) fn train(place: &Place, out: &str, words: &[&str]) -> PathBuf {
     place.dcgan(&[&["train", "--out", out], STACKGAN, words]).ok();
     place.only_run(out)
 }

@@ -345,7 +345,6 @@ class App {
       find("more").hidden = false;
       find("more").querySelector("div").append(...bars.slice(8));
     }
-    find("reset").hidden = false;
     // Many: made when they are first looked at.
     const single = find("coordinates");
     single.open = directions.length === 0;

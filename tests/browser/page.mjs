@@ -196,6 +196,7 @@ const known = {
     } else {
       await page.fill("#text", kind);
       await page.press("#text", "Enter");
+      assert.equal(await page.textContent("#unknown"), "The model does not know: zebra");
     }
     await changed(page, "#image", before);
     await page.screenshot({ path: `${folder}/condition.png` });
