@@ -25,7 +25,6 @@ mod family;
 mod int_cls;
 mod lapgan;
 mod mrgan;
-mod progressive;
 mod ss_gan;
 mod stacked;
 mod stackgan;

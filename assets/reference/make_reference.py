@@ -80,7 +80,6 @@ from layers import layers_file  # noqa: E402
 from mrgan import mrgan_file  # noqa: E402
 from objectives import objectives_file  # noqa: E402
 from parts import parts_file  # noqa: E402
-from progressive import progressive_file  # noqa: E402
 from second_order import second_order_file  # noqa: E402
 from ss_gan import ss_gan_file  # noqa: E402
 from stacked import stacked_file  # noqa: E402
@@ -190,7 +189,6 @@ def main():
     files |= {"family_int_cls": int_cls_file(mismatch=0.4)}
     files |= {"family_stackgan": stackgan_file()}
     files |= {"family_lapgan": lapgan_file()}
-    files |= {"family_progressive": progressive_file()}
 
     wrong = []
     for name, file in files.items():
