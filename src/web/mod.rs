@@ -1,6 +1,6 @@
 //! A trained generator as a web page: one file that opens in any browser and loads nothing else.
 //!
-//! A compiled program is plain data ([`crate::program::portable`]), so a page can run it: on its visitor's
+//! A compiled program is plain data ([`crate::program::portable()`]), so a page can run it: on its visitor's
 //! GPU by WebGPU, which takes the kernels' WGSL as it is, or on the CPU by WebAssembly, to which the same
 //! kernels are compiled here ([`wasm`]).
 //!

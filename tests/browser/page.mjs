@@ -22,6 +22,7 @@ async function open({ gpu = false, search = "", hash = "", viewport, colorScheme
   const browser = await chromium.launch({ executablePath, args });
   const context = await browser.newContext({ viewport, colorScheme, acceptDownloads: true });
   const page = await context.newPage();
+  page.setDefaultTimeout(120000);
   const complaints = [];
   // That it has no GPU, that its GPU is experimental, and how this script could read pixels sooner.
   const known = /No available adapters|WebGPU is experimental|powerPreference option|willReadFrequently/;
@@ -52,7 +53,8 @@ const pixels = (page, selector) => page.evaluate((selector) => {
 
 /** Waits until the pixels of a canvas differ from these. */
 async function changed(page, selector, before) {
-  for (let i = 0; i < 400; i++) {
+  // Software adapters on busy machines take their time.
+  for (let i = 0; i < 2400; i++) {
     const now = await pixels(page, selector);
     if (now.some((x, i) => x !== before[i])) return now;
     await page.waitForTimeout(50);
@@ -248,6 +250,7 @@ const known = {
       }
     }
     const fakes = await pixels(page, "#fakes");
+    await page.fill("#every", "1");
     await page.click("#start");
     await changed(page, "#fakes", fakes);
     await page.click("#start");
