@@ -429,7 +429,7 @@ fn a_quick_tuning_stops_in_time_and_goes_on_the_next_time() {
             tuned.news.iter().find_map(|n| if let News::Ends(s) = n { Some(*s) } else { None });
         let Some(Summary { measured, left: now, seconds, .. }) = ends else { break };
         // Others may use this machine, and the last kernel is always finished.
-        assert!(seconds < 15.0, "{seconds}");
+        assert!(seconds < 60.0, "{seconds}");
         assert!(measured > 0 && measured + now == left, "round {round}: {:?}", tuned.news);
         let chosen = tuned.choices.kernels.values().filter(|v| *v == "once").count();
         assert!(chosen <= 24 - now, "{chosen} of {}", 24 - now);
