@@ -82,6 +82,16 @@ impl Update {
         Ok(())
     }
 
+    /// Computes the metrics of several micro-batches to the end, as an exchange between ranks would have it.
+    fn settle(&mut self, t: &mut Tape) -> Result<()> {
+        if self.parts > 1 {
+            for value in self.metrics.iter_mut().flat_map(|(_, values, _)| values) {
+                *value = t.settled(*value)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Adds up the gradients of all ranks.
     fn exchange(&mut self, t: &mut Tape) -> Result<()> {
         let leaves = std::mem::take(&mut self.leaves);
@@ -185,8 +195,9 @@ impl Step<'_> {
     /// Errors of recording the ops.
     pub fn apply(&mut self, t: &mut Tape, group: impl IntoIterator<Item = Update>) -> Result<()> {
         let mut group: Vec<Update> = group.into_iter().collect();
-        if !t.world().is_solo() {
-            self.exchange(t, &mut group)?;
+        match t.world().is_solo() {
+            true => group.iter_mut().try_for_each(|update| update.settle(t))?,
+            false => self.exchange(t, &mut group)?,
         }
         group.into_iter().try_for_each(|update| self.apply_one(t, update))
     }
