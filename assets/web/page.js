@@ -1,8 +1,6 @@
 "use strict";
 // What a visitor sees and does. `replay.js` runs the programs.
 
-const find = (id) => document.getElementById(id);
-const status = (text) => { find("status").textContent = text; };
 /** Most threads that make images on the CPU: each has a copy of the weights. */
 const THREADS = 4;
 const GRID = 64;
@@ -22,8 +20,8 @@ class Generator {
   /** Compiles for a GPU: the program of one image first, so that it takes over soon. */
   async useGpu(gpu, values) {
     this.one = await GpuProgram.create(gpu, this.model.programs.one, values);
-    this.many = this.model.needs_batch
-      ? this.one : await GpuProgram.create(gpu, this.model.programs.many, values);
+    const { many } = this.model.programs;
+    this.many = many ? await GpuProgram.create(gpu, many, values) : this.one;
   }
 
   /** The feeds of a program for some latents, filled up to its batch as dcgan does. */
@@ -66,20 +64,10 @@ class Generator {
   }
 }
 
-/** Draws an image of values in [-1, 1] on a canvas of its size. */
-function paint(canvas, { height, width, channels }, values) {
-  canvas.width = width;
-  canvas.height = height;
-  const pixels = new ImageData(width, height);
-  // Halves away from zero, and clamped, as in dcgan.
-  const byte = (x) => Math.min(255, Math.max(0, Math.floor((f32(x + 1)) * 127.5 + 0.5)));
-  for (let i = 0; i < width * height; i++) {
-    for (let c = 0; c < 4; c++) {
-      const from = channels === 1 && c < 3 ? 0 : c;
-      pixels.data[4 * i + c] = from < channels ? byte(values[i * channels + from]) : 255;
-    }
-  }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+/** Draws an image on a canvas of its size. */
+function paint(canvas, model, values) {
+  [canvas.width, canvas.height] = [model.width, model.height];
+  canvas.getContext("2d").putImageData(imageOf(model, values), 0, 0);
 }
 
 /** The latent between `a` and `b`: on the arc for normal latents, as in `dcgan walk`. */
@@ -102,14 +90,6 @@ function npy(rows) {
   header = header.padEnd(Math.ceil((header.length + 11) / 64) * 64 - 11) + "\n";
   const head = new Uint8Array([0x93, ...new TextEncoder().encode("NUMPY"), 1, 0, header.length & 255, header.length >> 8]);
   return new Blob([head, header, ...rows.map((row) => Float32Array.from(row))]);
-}
-
-function save(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
 /** The vector of a text, and the words that the model does not know; see dcgan's `src/text`. */
@@ -571,21 +551,10 @@ class App {
 /** A seed of at most nine digits. */
 const randomSeed = () => BigInt(crypto.getRandomValues(new Uint32Array(1))[0] % 1000000000);
 
-/** Fallback adapters are CPUs, which WebAssembly uses better. `?device=gpu` and `?device=cpu` choose. */
-async function openGpu() {
-  const device = new URLSearchParams(location.search).get("device");
-  if (device === "cpu" || !navigator.gpu) return null;
-  const gpu = await Gpu.open().catch(() => null);
-  return gpu && (device === "gpu" || !gpu.adapter.info.isFallbackAdapter) ? gpu : null;
-}
-
 async function main() {
-  const { model, bytes } = await unpack(find("data").textContent);
-  find("data").remove();
   const gpu = openGpu();
+  const { model, bytes, module } = await load();
   const values = decodeAll(model.tensors, bytes);
-  const [at, length] = model.module;
-  const module = await WebAssembly.compile(bytes.subarray(at, at + length));
   const generator = new Generator(model, module, values);
   const app = new App(model, generator);
   app.connect();
@@ -619,7 +588,4 @@ async function main() {
   globalThis.dcgan = { app, generator, model };
 }
 
-main().catch((error) => {
-  status(`This browser cannot show the page: ${error.message}. It takes WebAssembly with SIMD, which browsers have since 2023.`);
-  document.documentElement.dataset.failed = error.message;
-});
+start(main);

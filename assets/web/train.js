@@ -1,8 +1,6 @@
 "use strict";
 // A training on the visitor's device. `replay.js` runs the programs; this file feeds them and shows what they give.
 
-const find = (id) => document.getElementById(id);
-const status = (text) => { find("status").textContent = text; };
 /** Images of a preview. */
 const SIDE = 4;
 /** Steps that may be on their way: the GPU never waits for the page. */
@@ -198,10 +196,8 @@ function reordered(values, [sizes, strides]) {
 
 /** The programs on a GPU. */
 class OnGpu {
-  static async create(programs) {
-    const gpu = await Gpu.open();
+  static async create(gpu, programs) {
     const own = new OnGpu();
-    own.gpu = gpu;
     for (const [name, program] of Object.entries(programs)) own[name] = await GpuProgram.create(gpu, program, {});
     return own;
   }
@@ -274,16 +270,9 @@ function paintAll(canvas, { height, width, channels }, values) {
   const one = height * width * channels;
   [canvas.width, canvas.height] = [SIDE * width, SIDE * height];
   const context = canvas.getContext("2d");
-  const byte = values instanceof Uint8Array ? (x) => x : (x) => Math.floor(f32(x + 1) * 127.5 + 0.5);
   for (let i = 0; i < SIDE * SIDE && (i + 1) * one <= values.length; i++) {
-    const pixels = new ImageData(width, height);
-    for (let p = 0; p < width * height; p++) {
-      for (let c = 0; c < 4; c++) {
-        const from = channels === 1 && c < 3 ? 0 : c;
-        pixels.data[4 * p + c] = from < channels ? byte(values[i * one + p * channels + from]) : 255;
-      }
-    }
-    context.putImageData(pixels, (i % SIDE) * width, Math.floor(i / SIDE) * height);
+    const image = imageOf({ height, width, channels }, values.subarray(i * one, (i + 1) * one));
+    context.putImageData(image, (i % SIDE) * width, Math.floor(i / SIDE) * height);
   }
 }
 
@@ -427,11 +416,7 @@ class App {
     find("save").addEventListener("click", async () => {
       const was = this.running;
       await this.pause();
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(await training.checkpoint());
-      link.download = `checkpoint-${String(training.images).padStart(6, "0")}.safetensors`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+      save(await training.checkpoint(), `checkpoint-${String(training.images).padStart(6, "0")}.safetensors`);
       if (was) this.go();
     });
     const own = find("own").parentElement;
@@ -454,32 +439,23 @@ class App {
   }
 }
 
-/** Fallback adapters are CPUs, which WebAssembly uses better. `?device=gpu` and `?device=cpu` choose. */
-async function hasGpu() {
-  const device = new URLSearchParams(location.search).get("device");
-  if (device === "cpu" || !navigator.gpu) return false;
-  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
-  return adapter !== null && (device === "gpu" || !adapter.info.isFallbackAdapter);
-}
-
 async function main() {
-  const { model: about, bytes } = await unpack(find("data").textContent);
-  find("data").remove();
+  const opening = openGpu();
+  const { model: about, bytes, module } = await load();
   const training = new Training(about, bytes);
   const app = new App(training);
   app.connect();
   app.showReals();
   const onCpu = async (why) => {
-    const [at, length] = about.module;
-    const module = await WebAssembly.compile(bytes.subarray(at, at + length));
     await training.begin(new OnCpu(about.cpu, module));
     status(`Trains on the CPU by WebAssembly, ${why}`);
   };
-  if (await hasGpu()) {
+  const gpu = await opening;
+  if (gpu) {
     status("Compiling for the GPU");
     try {
       const start = performance.now();
-      await training.begin(await OnGpu.create(about.gpu));
+      await training.begin(await OnGpu.create(gpu, about.gpu));
       document.documentElement.dataset.compiled = Math.round(performance.now() - start);
       status("Trains by WebGPU");
     } catch (error) {
@@ -491,7 +467,4 @@ async function main() {
   document.documentElement.dataset.done = "true";
 }
 
-main().catch((error) => {
-  status(`This browser cannot show the page: ${error.message}. It takes WebAssembly with SIMD, which browsers have since 2023.`);
-  document.documentElement.dataset.failed = error.message;
-});
+start(main);

@@ -223,16 +223,11 @@ impl Export {
         };
         let set = training_set(&options, &source, self.train_images)?;
         let html = TrainingPage::of(&options.config, &set, self.title.as_deref())?.html()?;
-        files::write_bytes(&self.out, html.as_bytes())?;
-        println(&format!(
-            "wrote a page that trains on {} to {} ({})",
-            human::counted(set.len(&options.config) as u64, "image"),
-            self.out.display(),
-            human::bytes(html.len() as u64)
-        ))
+        let count = human::counted(set.len(&options.config) as u64, "image");
+        self.write_page(&html, &format!("trains on {count}"))
     }
 
-    /// Writes the page.
+    /// Writes a page that makes images.
     fn page(&self, model: &ModelFile, weights: Weights) -> Result<()> {
         let directions = self.direction.iter().map(|text| named_direction(text, model.networks.nz));
         let options = web::Options {
@@ -242,13 +237,13 @@ impl Export {
             directions: directions.collect::<Result<_>>()?,
         };
         let html = Page::of(model, &options)?.html()?;
+        self.write_page(&html, &format!("makes images of {}", model.path.display()))
+    }
+
+    fn write_page(&self, html: &str, does: &str) -> Result<()> {
         files::write_bytes(&self.out, html.as_bytes())?;
-        println(&format!(
-            "wrote a page that makes images of {} to {} ({})",
-            model.path.display(),
-            self.out.display(),
-            human::bytes(html.len() as u64)
-        ))
+        let (out, size) = (self.out.display(), human::bytes(html.len() as u64));
+        println(&format!("wrote a page that {does} to {out} ({size})"))
     }
 }
 

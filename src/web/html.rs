@@ -18,6 +18,7 @@ const STYLES: [&str; 2] =
     [include_str!("../../assets/report/style.css"), include_str!("../../assets/web/page.css")];
 const RANDOM: &str = include_str!("../../assets/web/random.js");
 const REPLAY: &str = include_str!("../../assets/web/replay.js");
+const COMMON: &str = include_str!("../../assets/web/common.js");
 
 /// A page.
 #[derive(Debug)]
@@ -43,10 +44,10 @@ impl Html<'_> {
         };
         let trusted = |text: &str| Value::from_safe_string(text.to_owned());
         // As it stands between the tags.
-        let scripts = [RANDOM, REPLAY, self.script].map(|text| format!("\n{text}"));
+        let scripts = [RANDOM, REPLAY, COMMON, self.script].map(|text| format!("\n{text}"));
         let hash = |text: &String| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
         let hashes = scripts.each_ref().map(hash).join(" ");
-        let [random, replay, script] = &scripts;
+        let [random, replay, common, script] = &scripts;
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
         templates.add_template("frame.html", FRAME).map_err(bug)?;
@@ -60,6 +61,7 @@ impl Html<'_> {
                 data => trusted(self.data),
                 random => trusted(random),
                 replay => trusted(replay),
+                common => trusted(common),
                 script => trusted(script),
             })
         });
@@ -93,6 +95,6 @@ mod tests {
         let html = html.render().unwrap();
         assert!(!html.contains("<script>alert"), "{html}");
         assert_eq!(html.matches("{{ 7 * 7 }}").count(), 2);
-        assert_eq!(html.matches("</script>").count(), 4);
+        assert_eq!(html.matches("</script>").count(), 5);
     }
 }

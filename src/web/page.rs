@@ -11,12 +11,13 @@ use crate::model::sampler::BATCH;
 use crate::model::{ModelFile, Networks, Pipeline, Sampler, Size, Weights};
 use crate::nn::LatentDistribution;
 use crate::ops::Caps;
-use crate::program::{self, Packs, Portable, fold, portable};
+use crate::program::{Packs, Portable, fold};
+use crate::tape::Tape;
 use crate::text::TextEncoder;
 
 use super::constants::{Constants, Encoding, Stored};
 use super::html::{Html, pack};
-use super::wasm;
+use super::{program, wasm};
 
 /// Images that a page's GPU makes at a time for its grid.
 const GRID_BATCH: usize = 16;
@@ -55,7 +56,6 @@ pub struct Page {
 /// What `page.js` knows of the model.
 #[derive(Serialize)]
 struct About<'a> {
-    name: &'a str,
     height: usize,
     width: usize,
     channels: usize,
@@ -65,8 +65,6 @@ struct About<'a> {
     classes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<Text<'a>>,
-    /// Images depend on their batch, which is therefore always as large as the program's.
-    needs_batch: bool,
     directions: &'a [Direction],
     programs: Programs,
     /// The WebAssembly module among the bytes: the first one, and their number.
@@ -103,8 +101,9 @@ impl<'a> Text<'a> {
 struct Programs {
     /// Of one image, for a GPU.
     one: Portable,
-    /// Of several, for a GPU.
-    many: Portable,
+    /// Of several, for a GPU; where images depend on their batch, the first one is of as many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    many: Option<Portable>,
     /// Of one image, for a CPU; its kernels are in the module.
     cpu: Portable,
 }
@@ -132,33 +131,21 @@ impl Page {
         let pipeline = Pipeline::of(networks)?;
         let needs_batch =
             networks.iter().any(|(name, net)| pipeline.calls(name) && net.network.needs_batch());
-        let [one, many] = if needs_batch { [BATCH, BATCH] } else { [1, GRID_BATCH] };
-
-        // The same constants serve all programs, which are of one network.
-        let mut values = BTreeMap::new();
-        let mut program = |batch: usize, caps: &Caps| -> Result<Portable> {
-            let tape = Sampler::tape(networks, used, batch)?;
-            let (tape, constants) = fold(&tape, &mut state)?;
-            values.extend(constants);
-            let program =
-                portable(&tape, caps, &program::Options::default(), &mut Packs::default())?;
-            match program.buffers.iter().map(|buffer| buffer.bytes).max() {
-                Some(bytes) if bytes > caps.max_binding => Err(Error::Memory(format!(
-                    "a page's GPU binds at most {} at once, and this model needs {}",
-                    crate::human::bytes(caps.max_binding),
-                    crate::human::bytes(bytes)
-                ))),
-                _ => Ok(program),
-            }
-        };
+        let mut folded = |batch| fold(&Sampler::tape(networks, used, batch)?, &mut state);
+        let make =
+            |tape: &Tape, caps: &Caps| program(tape, caps, &mut Packs::default(), "this model");
         let gpu = Caps::portable();
-        let one_image = program(one, &gpu)?;
-        let several = program(many, &gpu)?;
-        let mut cpu = program(one, &Caps { software: true, ..gpu })?;
+        // The same constants serve all programs, which are of one network.
+        let (tape, values) = folded(if needs_batch { BATCH } else { 1 })?;
+        let one = make(&tape, &gpu)?;
+        let many = match needs_batch {
+            true => None,
+            false => Some(make(&folded(GRID_BATCH)?.0, &gpu)?),
+        };
+        let mut cpu = make(&tape, &Caps { software: true, ..gpu })?;
 
-        let mut constants = Constants::default();
-        let kernels: Vec<&str> = cpu.kernels.iter().map(String::as_str).collect();
-        constants.bytes = wasm::compile(&kernels)?;
+        let bytes = wasm::compile(&cpu.kernels)?;
+        let mut constants = Constants { bytes, ..Constants::default() };
         let module = (0, constants.bytes.len());
         cpu.kernels.clear();
         for (name, value) in &values {
@@ -168,7 +155,6 @@ impl Page {
         let title = options.title.clone().unwrap_or_else(|| default_title(networks));
         let directions = directions(model, options);
         let about = About {
-            name: &title,
             height: networks.size.height,
             width: networks.size.width,
             channels: networks.channels,
@@ -176,9 +162,8 @@ impl Page {
             distribution: networks.latent_distribution,
             classes: &networks.classes,
             text: Text::of(&networks.text),
-            needs_batch,
             directions: &directions,
-            programs: Programs { one: one_image, many: several, cpu },
+            programs: Programs { one, many, cpu },
             module,
             tensors: &constants.tensors,
         };

@@ -14,14 +14,14 @@ use crate::model::names::{KEY, averaged_from};
 use crate::model::{Role, Sampler, Size, Weights};
 use crate::nn::{Init, LABELS, LatentDistribution, Layout};
 use crate::ops::Caps;
-use crate::program::{self, Choices, Packs, Portable, portable};
+use crate::program::{Choices, Packs, Portable};
 use crate::tape::Tape;
 use crate::train::trainer::{copied_averages, norms_tape};
 use crate::train::{Position, TrainConfig};
 
 use super::constants::{Constants, Encoding, Stored};
 use super::html::{Html, pack};
-use super::wasm;
+use super::{program, wasm};
 
 /// Images of a preview.
 const PREVIEW: usize = 16;
@@ -169,9 +169,7 @@ impl TrainingPage {
         let gpu = Caps::portable();
         let (gpu_programs, metrics) = programs(&system, phase, &gpu)?;
         let (mut cpu_programs, _) = programs(&system, phase, &Caps { software: true, ..gpu })?;
-        let kernels = shared_kernels(&mut cpu_programs);
-        let kernels: Vec<&str> = kernels.iter().map(String::as_str).collect();
-        let mut bytes = wasm::compile(&kernels)?;
+        let mut bytes = wasm::compile(&shared_kernels(&mut cpu_programs))?;
         let module = (0, bytes.len());
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         let images = bytes.len();
@@ -294,18 +292,8 @@ fn only_phase<'a>(config: &TrainConfig, system: &'a System) -> Result<&'a Phase>
 /// The programs of a training for a device with these capabilities, and the metrics of a step.
 fn programs(system: &System, phase: &Phase, caps: &Caps) -> Result<(Programs, Vec<String>)> {
     let mut packs = Packs::default();
-    let mut make = |tape: &Tape| -> Result<Portable> {
-        let program = portable(tape, caps, &program::Options::default(), &mut packs)?;
-        match program.buffers.iter().find(|buffer| buffer.bytes > caps.max_binding) {
-            Some(buffer) => Err(Error::Memory(format!(
-                "a page's GPU binds at most {} at once, and a step of {} needs {}",
-                human::bytes(caps.max_binding),
-                human::counted(phase.step_images() as u64, "image"),
-                human::bytes(buffer.bytes)
-            ))),
-            None => Ok(program),
-        }
-    };
+    let what = format!("a step of {}", human::counted(phase.step_images() as u64, "image"));
+    let mut make = |tape: &Tape| program(tape, caps, &mut packs, &what);
     let mut tape = Tape::new();
     let metrics = system.record(&mut tape, phase, Recording::default())?.metrics;
     let step = make(&tape)?;
